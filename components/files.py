@@ -1,0 +1,69 @@
+"""Files and folders that are either wholly there or not there, and their digests."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `path` when the block ends, and vanishes if it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        replace(new, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def replace(new: Path, path: Path) -> None:
+    """Put the folder `new` in the place of `path`, which is wholly the old one until then."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        if path.exists():
+            path.rename(Path(scratch) / "old")
+        new.rename(path)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a name whose content takes the place of `path` when the block ends, and vanishes if it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        new = Path(scratch) / path.name
+        yield new
+        new.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, the same bytes for the same value."""
+    with new_file(path) as new:
+        new.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return what `write_json` wrote."""
+    return json.loads(path.read_text("utf-8"))
+
+
+def digest(*parts: bytes | memoryview) -> str:
+    """Return the SHA-256 of the parts, one after the other, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
+
+
+def folder_digest(folder: Path, *, without: frozenset[str] = frozenset()) -> str:
+    """Return one SHA-256 over the names and contents of all files in `folder`, at any depth."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in without)
+    return digest(
+        *(f"{file.relative_to(folder).as_posix()} {digest(file.read_bytes())}\n".encode() for file in files)
+    )
