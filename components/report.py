@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from components import files
 from components.gate import Verdict
 
@@ -37,6 +35,8 @@ def verdict_line(registered: Registration) -> str:
 
 def markdown(registered: Registration, evaluation: Path) -> str:
     """Return verdict, metrics, examples, per-class table and what to do next, as Markdown."""
+    import pandas as pd
+
     scores = files.read_json(evaluation / "metrics.json")
     shown = files.read_json(evaluation / "evaluation.json")["examples"]
     classes = pd.read_csv(evaluation / "classes.csv")

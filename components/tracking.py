@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from components import files
 from components.errors import AtelierError, TransientError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
@@ -38,6 +37,15 @@ class Training:
 def uri() -> str:
     """Return the tracking server's address: MLFLOW_TRACKING_URI, or the embedded SQLite store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(STORE / 'mlflow.db').absolute()}"
+
+
+def store_state() -> str | None:
+    """Return what changes whenever the embedded store does, or None where a server keeps it."""
+    path = Path(uri().removeprefix("sqlite:///"))
+    if not (uri().startswith("sqlite:///") and path.exists()):
+        return None
+    status = path.stat()
+    return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 @contextmanager
@@ -192,8 +200,10 @@ def find(client: "MlflowClient", training: Training) -> str | None:
     return runs[0].info.run_id if runs else None
 
 
-def training_history(training: Path) -> pd.DataFrame:
+def training_history(training: Path) -> "pd.DataFrame":
     """Return one row an epoch: epoch (from 1), time (ms since 1970), and every metric."""
+    import pandas as pd
+
     return pd.read_csv(training / "history.csv")
 
 

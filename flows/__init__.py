@@ -1,0 +1,1 @@
+"""The Prefect driver: it reads the graph from DVC, and runs it."""
