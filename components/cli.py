@@ -36,7 +36,9 @@ def ui() -> None:
 
 
 @app.command()
-def schedule(cron: str = typer.Option("0 3 * * 1", help="when to retrain: minute, hour, day, month, weekday")) -> None:
+def schedule(
+    cron: str = typer.Option("0 3 * * 1", help="when to retrain: minute, hour, day, month, weekday"),
+) -> None:
     """Retrain on a schedule, by the Prefect server that PREFECT_API_URL names."""
     sys.argv = ["atelier schedule", cron]
     runpy.run_module("flows.schedule", run_name="__main__", alter_sys=True)

@@ -124,7 +124,9 @@ def check(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def stratified(labels: Labels, size: float, *, seed: int, what: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def stratified(
+    labels: Labels, size: float, *, seed: int, what: str
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the indices (rest, part) of a seeded split that keeps the share of every class, both sorted.
 
     `size` is a number of images if whole, a share if below 1. DataError names `what` is too small for it.

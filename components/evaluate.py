@@ -75,7 +75,9 @@ def examples(test: Split, probabilities: Probabilities, names: Sequence[str], in
     """Return what is shown of the test images at `index`: their true and predicted labels and names."""
     beyond = [number for number in index if number >= len(test)]
     if beyond:
-        raise ParamsError(f"evaluate.examples: expected test images 0 to {len(test) - 1}, received {beyond}; correct it")
+        raise ParamsError(
+            f"evaluate.examples: expected test images 0 to {len(test) - 1}, received {beyond}; correct it"
+        )
     predicted = probabilities.argmax(axis=1)
     return [
         {
@@ -124,9 +126,15 @@ def main(raw: Path, model: Path, training: Path, reports: Path) -> None:
         files.write_json(new / "metrics.json", scores)
         per_class(test.labels, predicted, names).to_csv(new / "classes.csv", index=False)
         named = np.array(names)
-        pd.DataFrame({"true": named[test.labels], "predicted": named[predicted]}).to_csv(new / "confusion.csv", index=False)
+        pd.DataFrame({"true": named[test.labels], "predicted": named[predicted]}).to_csv(
+            new / "confusion.csv", index=False
+        )
         np.savez(new / "predictions.npz", labels=test.labels, probabilities=probabilities)
-        identity = {"model_digest": bundle.digest(model), "test_digest": test.digest(), "data_digest": loaded.data_digest}
+        identity = {
+            "model_digest": bundle.digest(model),
+            "test_digest": test.digest(),
+            "data_digest": loaded.data_digest,
+        }
         files.write_json(new / "evaluation.json", identity | {"examples": shown})
         draw(test, probabilities, names, shown, settings, new)
         figures.calibration(calibrated.bins, calibrated.error, new / "calibration.png")

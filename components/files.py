@@ -4,14 +4,14 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path) -> Generator[Path]:
     """Yield an empty folder that takes the place of `path` when the block ends, and vanishes if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -33,7 +33,7 @@ def replace(new: Path, path: Path) -> None:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path) -> Generator[Path]:
     """Yield a name whose content takes the place of `path` when the block ends, and vanishes if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
@@ -64,6 +64,4 @@ def digest(*parts: bytes | memoryview) -> str:
 def folder_digest(folder: Path, *, without: frozenset[str] = frozenset()) -> str:
     """Return one SHA-256 over the names and contents of all files in `folder`, at any depth."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in without)
-    return digest(
-        *(f"{file.relative_to(folder).as_posix()} {digest(file.read_bytes())}\n".encode() for file in files)
-    )
+    return digest(*(f"{file.relative_to(folder).as_posix()} {digest(file.read_bytes())}\n".encode() for file in files))

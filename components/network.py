@@ -88,7 +88,11 @@ def _arguments(kind: type) -> list[str]:
         if "__init__" not in vars(base) or base is object:
             continue
         own = list(inspect.signature(base.__init__).parameters.values())[1:]
-        names += [parameter.name for parameter in own if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+        names += [
+            parameter.name
+            for parameter in own
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        ]
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
             break
     return names

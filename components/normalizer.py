@@ -36,7 +36,9 @@ class Normalizer:
 
     def __call__(self, images: Images) -> npt.NDArray[np.float32]:
         """Return images (n, height, width[, 3]) uint8 as (n, height, width, channels out) float32."""
-        return channels(images, grayscale=self.grayscale) * np.float32(self.scale) + np.float32(self.offset)
+        return channels(images, grayscale=self.grayscale) * np.array(self.scale, np.float32) + np.array(
+            self.offset, np.float32
+        )
 
 
 def channels(images: Images, *, grayscale: bool) -> npt.NDArray[np.float32]:

@@ -56,7 +56,16 @@ class Validate(Section):
     mostly: Share
     severity: dict[
         Literal[
-            "shapes", "counts", "labels", "balance", "range", "blank", "brightness", "ink", "duplicates", "leakage"
+            "shapes",
+            "counts",
+            "labels",
+            "balance",
+            "range",
+            "blank",
+            "brightness",
+            "ink",
+            "duplicates",
+            "leakage",
         ],
         Severity,
     ]

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STAMP = Path(".cache/registration.json")  # what was registered last, and the state of the store after it
-LINEAGE = ("mlflow.source.git.commit", "git.clean", "prefect.flow_run")  # tags that a version has from its run
+LINEAGE = (
+    "mlflow.source.git.commit",
+    "git.clean",
+    "prefect.flow_run",
+)  # tags that a version has from its run
 
 
 def register(
@@ -82,4 +86,3 @@ def _unchanged(inputs: str) -> bool:
 
 if __name__ == "__main__":
     stage.run(main)
-

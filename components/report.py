@@ -42,7 +42,10 @@ def markdown(registered: Registration, evaluation: Path) -> str:
     classes = pd.read_csv(evaluation / "classes.csv")
     parts = [
         f"# {verdict_line(registered)}",
-        _table(["metric", "test set"], [[name.replace("_", " "), f"{value:.4f}"] for name, value in scores.items()]),
+        _table(
+            ["metric", "test set"],
+            [[name.replace("_", " "), f"{value:.4f}"] for name, value in scores.items()],
+        ),
         _table(
             ["test image", "predicted", "true", "confidence"],
             [
@@ -58,7 +61,13 @@ def markdown(registered: Registration, evaluation: Path) -> str:
         _table(
             ["class", "precision", "recall", "F1", "images"],
             [
-                [str(row.class_name), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.images)]
+                [
+                    str(row.class_name),
+                    f"{row.precision:.3f}",
+                    f"{row.recall:.3f}",
+                    f"{row.f1:.3f}",
+                    str(row.images),
+                ]
                 for row in classes.itertuples()
             ],
         ),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components import files
-from components.dataset import CIFAR10_CLASSES, FASHION_MNIST_CLASSES, Images, Labels
+from components.dataset import CIFAR10_CLASSES, FASHION_MNIST_CLASSES, Images, Labels, Split
 from components.errors import DataError, TransientError
 from components.params import Ingest
 
@@ -34,12 +34,10 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 
 @dataclass(frozen=True)
 class Part:
-    """Labelled images of one split, and the file (and the index in it) that each came from."""
+    """Labelled images of one split, and the files that they came from."""
 
-    images: Images
-    labels: Labels
+    split: Split
     files: tuple[str, ...]
-    origins: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ def _pictures(root: Path, names: tuple[str, ...], params: Ingest) -> Part:
         images[index] = read_picture(picture, params.image_size, params.color)
     origins = np.stack([np.arange(len(labelled)), np.zeros(len(labelled))], axis=1).astype(np.int32)
     labels = np.array([label for _, label in labelled], np.int64)
-    return Part(images, labels, tuple(str(picture) for picture, _ in labelled), origins)
+    return Part(Split(images, labels, origins), tuple(str(picture) for picture, _ in labelled))
 
 
 def read_picture(path: Path, size: tuple[int, int], color: str) -> Images:
@@ -261,7 +259,7 @@ def _part(origin: str, images: npt.NDArray[np.generic], labels: npt.NDArray[np.g
     """Return arrays as a Part if they are images and labels; DataError says what they are instead."""
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[3:] not in ((), (1,), (3,)):  # noqa: PLR2004
         raise DataError(
-            f"{origin}: expected images (n, height, width) or (n, height, width, 3) of whole numbers 0 to 255 (uint8), "
+            f"{origin}: expected uint8 images (n, height, width) or (n, height, width, 3), "
             f"received shape {images.shape} of {images.dtype}; convert them"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
@@ -276,11 +274,12 @@ def _part(origin: str, images: npt.NDArray[np.generic], labels: npt.NDArray[np.g
         )
     pixels = images[..., 0] if images.shape[3:] == (1,) else images
     origins = np.stack([np.zeros(len(labels)), np.arange(len(labels))], axis=1).astype(np.int32)
-    return Part(np.asarray(pixels, np.uint8), labels.astype(np.int64), (Path(origin).name.removesuffix(".gz"),), origins)
+    split = Split(np.asarray(pixels, np.uint8), labels.astype(np.int64), origins)
+    return Part(split, (Path(origin).name.removesuffix(".gz"),))
 
 
 def _source(parts: dict[str, Part], class_names: tuple[str, ...] | None) -> Source:
-    top = max(int(part.labels.max()) for part in parts.values())
+    top = max(int(part.split.labels.max()) for part in parts.values())
     if class_names is None and top >= MAX_CLASSES:
         raise DataError(f"labels: expected 0 to {MAX_CLASSES - 1}, received {top}; are these labels?")
     return Source(parts["train"], parts.get("test"), class_names or tuple(str(label) for label in range(top + 1)))

@@ -105,7 +105,10 @@ def profile(table: pd.DataFrame) -> dict[str, Any]:
         "classes": {
             str(name): {
                 "share": len(rows) / len(train),
-                **{key: np.quantile(rows[key], np.linspace(0, 1, 11)).round(6).tolist() for key in ("brightness", "ink")},
+                **{
+                    key: np.quantile(rows[key], np.linspace(0, 1, 11)).round(6).tolist()
+                    for key in ("brightness", "ink")
+                },
             }
             for name, rows in train.groupby("class_name")
         },

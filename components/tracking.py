@@ -3,7 +3,7 @@
 import logging
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def store_state() -> str | None:
 
 
 @contextmanager
-def reaching() -> Iterator["MlflowClient"]:
+def reaching() -> Generator["MlflowClient"]:
     """Yield a client of the tracking server, and turn what its libraries raise into one line.
 
     TransientError: it does not answer, after a few tries. AtelierError: it answers, and refuses.
@@ -86,7 +86,7 @@ def reaching() -> Iterator["MlflowClient"]:
 
 
 @contextmanager
-def live(training: Training) -> Iterator[Log]:
+def live(training: Training) -> Generator[Log]:
     """Open the training's run and yield a function (metrics, step, time) that shows a metric at once.
 
     A server that does not answer costs the run its liveness, not the training: that is said once, and

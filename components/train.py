@@ -70,7 +70,9 @@ def class_weights(labels: Labels, classes: int, wanted: str | dict[int, float] |
     if isinstance(wanted, dict):
         unknown = sorted(set(wanted) - set(range(classes)))
         if unknown:
-            raise ParamsError(f"train.class_weight: expected classes 0 to {classes - 1}, received {unknown}; remove them")
+            raise ParamsError(
+                f"train.class_weight: expected classes 0 to {classes - 1}, received {unknown}; remove them"
+            )
         return {label: wanted.get(label, 1.0) for label in range(classes)}
     counts = np.bincount(labels, minlength=classes)
     return {label: len(labels) / (classes * int(count)) for label, count in enumerate(counts) if count}
@@ -181,7 +183,11 @@ def main(raw: Path, profile: Path, normalized: Path, model: Path, reports: Path)
     log.info("%s", networks.summary(network))
 
     training = start(settings, images.digest())
-    with tracking.live(training) as show, files.new_folder(reports) as new_reports, files.new_folder(model) as new_model:
+    with (
+        tracking.live(training) as show,
+        files.new_folder(reports) as new_reports,
+        files.new_folder(model) as new_model,
+    ):
         history = fit(network, train, validation, settings.train, show)
         report(network, history, new_reports)
         tracking.record(training, new_reports / "run.json")

@@ -91,7 +91,10 @@ def expectations(
                 row_condition=f'class_name=="{name}"', condition_parser="pandas",
             )  # fmt: skip
             yield "images", rule, f"{statistic} of {name} {low:g} to {high:g}", within
-    for rule, column, where in (("duplicates", "copies", "in the same split"), ("leakage", "leaks", "in the other split")):
+    for rule, column, where in (
+        ("duplicates", "copies", "in the same split"),
+        ("leakage", "leaks", "in the other split"),
+    ):
         once = gxe.ExpectColumnValuesToBeBetween(column=column, min_value=0, max_value=0)
         yield "images", rule, f"no image that is {where} as well", once
 
@@ -168,7 +171,18 @@ def report(images: Dataset, settings: params.Validate, folder: Path) -> list[Fin
     """
     frames = tables(images, settings)
     findings = validate(frames, images.class_names, settings, folder / "docs")
-    columns = ["rule", "severity", "split", "index_", "origin", "class_name", "brightness", "ink", "contrast", "twin"]
+    columns = [
+        "rule",
+        "severity",
+        "split",
+        "index_",
+        "origin",
+        "class_name",
+        "brightness",
+        "ink",
+        "contrast",
+        "twin",
+    ]
     offenders = [each.offenders.assign(rule=each.rule, severity=each.severity) for each in findings]
     whole = pd.concat([each for each in offenders if len(each)] or [pd.DataFrame(columns=columns)])
     whole[columns].rename(columns={"index_": "index"}).to_csv(folder / "offenders.csv", index=False)
@@ -205,7 +219,12 @@ def main(raw: Path, reports: Path) -> None:
         findings = report(dataset.load(raw), settings, new)
     for finding in findings:
         if not finding.success:
-            log.log(logging.ERROR if _stops(finding) else logging.WARNING, "%s: %s", finding.severity, finding.explain())
+            log.log(
+                logging.ERROR if _stops(finding) else logging.WARNING,
+                "%s: %s",
+                finding.severity,
+                finding.explain(),
+            )
     stopping = [finding for finding in findings if _stops(finding)]
     if stopping:
         raise ValidationError(

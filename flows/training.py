@@ -3,7 +3,7 @@
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def unchanged(stage: Stage) -> State[None]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone() -> Generator[None]:
     """Hold this workspace's lock; the operating system lets go of it if the process dies."""
     lock = FileLock(LOCK)
     LOCK.parent.mkdir(exist_ok=True)

@@ -17,14 +17,30 @@ PATIENCE_SECONDS = 120  # for a server to answer, from cold
 def servers() -> dict[str, tuple[int, list[str]]]:
     """Return, by name, the port of each UI and the command that serves it."""
     beside = Path(sys.executable).parent
-    mlflow, prefect = (int(os.environ.get(name, port)) for name, port in (("MLFLOW_PORT", 5000), ("PREFECT_PORT", 4200)))
+    mlflow, prefect = (
+        int(os.environ.get(name, port)) for name, port in (("MLFLOW_PORT", 5000), ("PREFECT_PORT", 4200))
+    )
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"
     return {
         "MLflow": (
             mlflow,
-            [f"{beside}/mlflow", "server", "--host", HOST, "--port", str(mlflow), "--workers", "1", "--backend-store-uri", store],
+            [
+                f"{beside}/mlflow",
+                "server",
+                "--host",
+                HOST,
+                "--port",
+                str(mlflow),
+                "--workers",
+                "1",
+                "--backend-store-uri",
+                store,
+            ],
         ),
-        "Prefect": (prefect, [f"{beside}/prefect", "server", "start", "--host", HOST, "--port", str(prefect)]),
+        "Prefect": (
+            prefect,
+            [f"{beside}/prefect", "server", "start", "--host", HOST, "--port", str(prefect)],
+        ),
     }
 
 
@@ -71,7 +87,11 @@ def main() -> None:
 def wait_for(name: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Return when the port answers; end with one line if the server ends or never does."""
     try:
-        for attempt in Retrying(stop=stop_after_delay(PATIENCE_SECONDS), wait=wait_fixed(0.2), retry=retry_if_exception_type(OSError)):
+        for attempt in Retrying(
+            stop=stop_after_delay(PATIENCE_SECONDS),
+            wait=wait_fixed(0.2),
+            retry=retry_if_exception_type(OSError),
+        ):
             with attempt:
                 if process.poll() is not None:
                     sys.exit(f"error: {name} ended by itself; {log} says why")
