@@ -132,7 +132,7 @@ def load(folder: Path) -> Bundle:
             scorer=scorer,
             class_names=tuple(json.loads((artifacts / "class_names.json").read_text("utf-8"))),
             golden=golden,
-            data_digest=scorer.metadata.metadata["data_digest"],
+            data_digest=(scorer.metadata.metadata or {})["data_digest"],
         )
     except (MlflowException, FileNotFoundError, ValueError, KeyError) as error:
         raise BundleError(f"{folder}: expected a bundle that loads, received {error}; run train again") from error

@@ -17,6 +17,9 @@ from components.errors import ParamsError
 
 log = logging.getLogger(__name__)
 
+# scikit-learn's argument for a class that was never predicted; its type stub knows only the default, a text.
+_NO_ROW_IS_ZERO: dict[str, Any] = {"zero_division": 0}
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -56,7 +59,7 @@ def metrics(labels: Labels, probabilities: Probabilities, calibration_error: flo
         "accuracy": float((predicted == labels).mean()),
         "loss": float(log_loss(labels, shares, labels=classes)),
         "top_2_accuracy": float(top_2),
-        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(labels, predicted, average="macro", **_NO_ROW_IS_ZERO, labels=classes)),
         "calibration_error": calibration_error,
     }
 
@@ -65,7 +68,7 @@ def per_class(labels: Labels, predicted: npt.NDArray[np.int64], names: Sequence[
     """Return one row a class: class_name, precision, recall, f1, images."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    columns = precision_recall_fscore_support(labels, predicted, labels=np.arange(len(names)), zero_division=0)
+    columns = precision_recall_fscore_support(labels, predicted, labels=np.arange(len(names)), **_NO_ROW_IS_ZERO)
     table = pd.DataFrame(dict(zip(("precision", "recall", "f1", "images"), columns, strict=True)))
     table.insert(0, "class_name", list(names))
     return table
@@ -92,19 +95,26 @@ def examples(test: Split, probabilities: Probabilities, names: Sequence[str], in
     ]
 
 
-def draw(test: Split, probabilities: Probabilities, names: Sequence[str], shown: list[dict[str, Any]],
-         settings: params.Evaluate, folder: Path) -> None:  # fmt: skip
+def draw(
+    test: Split,
+    probabilities: Probabilities,
+    names: Sequence[str],
+    shown: list[dict[str, Any]],
+    *,
+    mistakes: int,
+    folder: Path,
+) -> None:
     """Draw the confusion matrix, the most confident mistakes, and the shown examples."""
     from sklearn.metrics import confusion_matrix
 
     predicted = probabilities.argmax(axis=1)
-    matrix = confusion_matrix(test.labels, predicted, labels=np.arange(len(names)))
+    matrix = np.asarray(confusion_matrix(test.labels, predicted, labels=np.arange(len(names))))
     figures.confusion(matrix, names, folder / "confusion.png")
     wrong = np.flatnonzero(predicted != test.labels)
-    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][: settings.mistakes]
-    titles = [
-        f"#{i}: {names[predicted[i]]} {probabilities[i].max():.0%}\nis {names[test.labels[i]]}" for i in worst.tolist()
-    ]
+    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:mistakes]
+    said, true = ([names[int(label)] for label in labels[worst]] for labels in (predicted, test.labels))
+    sure = probabilities[worst].max(axis=1)
+    titles = [f"#{n}: {a} {p:.0%}\nis {b}" for n, a, p, b in zip(worst, said, sure, true, strict=True)]
     figures.gallery(test.images[worst], titles, [False] * len(worst), folder / "mistakes.png", columns=6)
     titles = [f"#{row['index']}: {row['predicted_name']}\nis {row['name']}" for row in shown]
     right = [row["label"] == row["predicted_label"] for row in shown]
@@ -136,7 +146,7 @@ def main(raw: Path, model: Path, training: Path, reports: Path) -> None:
             "data_digest": loaded.data_digest,
         }
         files.write_json(new / "evaluation.json", identity | {"examples": shown})
-        draw(test, probabilities, names, shown, settings, new)
+        draw(test, probabilities, names, shown, mistakes=settings.mistakes, folder=new)
         figures.calibration(calibrated.bins, calibrated.error, new / "calibration.png")
     log.info("test accuracy %.4f on %s images", scores["accuracy"], len(test))
     for row in shown:

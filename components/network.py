@@ -42,7 +42,7 @@ def build(layers: Sequence[Spec], shape: tuple[int, ...], classes: int, *, name:
                 f"{where}: expected a layer that takes {incoming}, which is what comes in, received one that does not "
                 f"({_first(error)}); change this layer or one before it"
             ) from error
-        incoming = network.output_shape[1:]
+        incoming = tuple(network.outputs[0].shape[1:])
     if incoming != (classes,):
         raise NetworkError(
             f"networks.{name}, layer {len(layers)}: expected {classes} outputs, one a class, received "
@@ -137,9 +137,13 @@ def compile_network(network: keras.Sequential, settings: Compile) -> bool:
     weighted = [_metric(spec, "train.compile.weighted_metrics") for spec in settings.weighted_metrics]
     try:
         network.compile(
-            optimizer=optimizer, loss=loss, metrics=metrics, weighted_metrics=weighted,
-            loss_weights=settings.loss_weights, steps_per_execution=settings.steps_per_execution, jit_compile=False,
-        )  # fmt: skip
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics,
+            weighted_metrics=weighted,
+            loss_weights=settings.loss_weights,
+            steps_per_execution=settings.steps_per_execution,
+        )
     except (ValueError, TypeError) as error:
         raise NetworkError(f"train.compile: {_first(error)}; correct it") from error
     return bool(getattr(loss, "from_logits", False))
@@ -163,10 +167,10 @@ def _get(module: ModuleType, spec: Spec, where: str) -> Any:
 
 def served(network: keras.Sequential, scaling: Normalizer, shape: tuple[int, ...], *, logits: bool) -> keras.Sequential:
     """Return the network from raw pixels, images of `shape` (height, width[, 3]) uint8, to probabilities."""
-    scale, offset = ([*part] if len(part) > 1 else part[0] for part in (scaling.scale, scaling.offset))
+    scale, offset = map(_one_or_all, (scaling.scale, scaling.offset))
     layers: list[Any] = [
         keras.Input(shape, dtype="uint8", name="pixels"),
-        keras.layers.Reshape((*shape[:2], (*shape[2:], 1)[0])),
+        keras.layers.Reshape((*shape[:2], shape[2] if shape[2:] else 1)),
         keras.layers.Rescaling(scale, offset, name="normalizer"),
     ]
     if scaling.grayscale:
@@ -179,6 +183,10 @@ def served(network: keras.Sequential, scaling: Normalizer, shape: tuple[int, ...
     if logits:
         layers.append(keras.layers.Softmax())
     return keras.Sequential(layers, name=f"{network.name}_served")
+
+
+def _one_or_all(channels: tuple[float, ...]) -> Any:
+    return channels[0] if len(channels) == 1 else list(channels)
 
 
 def summary(network: keras.Sequential) -> str:

@@ -14,6 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Severity = Literal["stop", "warn"]
+Rule = Literal["shapes", "counts", "labels", "balance", "range", "blank", "brightness", "ink", "duplicates", "leakage"]
 
 # A Keras object: its name, or its name with arguments, as in `{Dense: {units: 10}}`.
 Spec = str | dict[str, dict[str, Any]]
@@ -54,21 +55,7 @@ class Validate(Section):
     ink_threshold: Annotated[int, Field(ge=1, le=255)]
     limits: dict[str, Limits]
     mostly: Share
-    severity: dict[
-        Literal[
-            "shapes",
-            "counts",
-            "labels",
-            "balance",
-            "range",
-            "blank",
-            "brightness",
-            "ink",
-            "duplicates",
-            "leakage",
-        ],
-        Severity,
-    ]
+    severity: dict[Rule, Severity]
 
     @model_validator(mode="after")
     def _has_default(self) -> "Validate":

@@ -5,6 +5,7 @@ MLflow copies this file into the model directory and runs it there, so it import
 
 import json
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+
+# MLflow asks for type hints where there are none, and takes them for the signature where there are.
+warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method", UserWarning)
 
 
 class Scorer(PythonModel):
@@ -27,7 +32,7 @@ class Scorer(PythonModel):
     def probabilities(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return (n, classes) for raw images (n, height, width[, 3])."""
         with self.lock:
-            pixels = self.interpreter.get_input_details()[0]
+            pixels: dict[str, Any] = self.interpreter.get_input_details()[0]
             if tuple(pixels["shape"]) != images.shape:
                 self.interpreter.resize_tensor_input(pixels["index"], images.shape)
                 self.interpreter.allocate_tensors()
@@ -38,7 +43,7 @@ class Scorer(PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ARG002
         """Return `label`, `name` and `probabilities` of every image (n, height, width[, 3]) uint8.
 
-        Without type hints, which MLflow would take for the signature; the signature is in MLmodel.
+        Without type hints on purpose: MLmodel has the signature.
         """
         rows = self.probabilities(np.ascontiguousarray(model_input, np.uint8)).astype(float)
         return [

@@ -109,8 +109,9 @@ def live(training: Training) -> Generator[Log]:
     monitor = attempt(lambda _: _watch_system(run_id)) if run_id else None
 
     def show(metrics: Mapping[str, float], step: int, time: int) -> None:
-        if run_id:
-            attempt(lambda client: client.log_batch(run_id, metrics=_metrics(metrics, step, time)))
+        if run_id is not None:
+            known = run_id
+            attempt(lambda client: client.log_batch(known, metrics=_metrics(metrics, step, time)))
 
     status = "FAILED"
     try:

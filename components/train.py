@@ -89,7 +89,7 @@ def fit(
 
     from components.network import one_hot_wanted
 
-    classes: int = network.output_shape[-1]
+    classes = int(network.outputs[0].shape[-1])
     one_hot = one_hot_wanted(settings.compile.loss)
     rows: list[dict[str, float]] = []
 
@@ -104,7 +104,10 @@ def fit(
         stopping = settings.early_stopping or params.EarlyStopping(patience=settings.epochs, min_delta=0)
         callbacks.append(
             keras.callbacks.EarlyStopping(
-                "val_loss", stopping.min_delta, stopping.patience, restore_best_weights=settings.best_weights
+                "val_loss",
+                min_delta=stopping.min_delta,  # pyright: ignore[reportArgumentType] - typed after its default, 0
+                patience=stopping.patience,
+                restore_best_weights=settings.best_weights,
             )
         )
     network.fit(
@@ -116,7 +119,7 @@ def fit(
         class_weight=class_weights(train.labels, classes, settings.class_weight),
         validation_data=(validation.images, targets(validation.labels, classes, one_hot=one_hot)),
         callbacks=callbacks,
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=1 if sys.stdout.isatty() else 2,  # pyright: ignore[reportArgumentType] - typed after its default, "auto"
     )
     return pd.DataFrame(rows)
 
@@ -132,7 +135,7 @@ def answer(network: "keras.Sequential", inputs: Inputs, *, logits: bool) -> bund
     """Return Keras' probabilities (n, classes) for normalized images."""
     import keras
 
-    outputs = network.predict(inputs, batch_size=len(inputs), verbose=0)
+    outputs = np.asarray(network(inputs))
     return np.asarray(keras.ops.softmax(outputs)) if logits else outputs
 
 
@@ -141,7 +144,8 @@ def report(network: "keras.Sequential", history: pd.DataFrame, folder: Path) -> 
     from components.network import summary
 
     history.to_csv(folder / "history.csv", index=False)
-    figures.curves(history.drop(columns=["epoch", "time"]).to_dict("list"), folder / "curves.png")
+    metrics = history.drop(columns=["epoch", "time"])
+    figures.curves({str(name): metrics[name].tolist() for name in metrics}, folder / "curves.png")
     (folder / "network.txt").write_text(summary(network), "utf-8")
 
 

@@ -29,7 +29,7 @@ NAMED = 10  # offending images that a report names; offenders.csv has them all
 class Finding:
     """What one expectation found: which rule it serves, whether it holds, and the rows that break it."""
 
-    rule: str
+    rule: params.Rule
     sentence: str
     severity: params.Severity
     success: bool
@@ -60,7 +60,7 @@ def tables(images: Dataset, settings: params.Validate) -> dict[Table, pd.DataFra
 
 def expectations(
     class_names: tuple[str, ...], settings: params.Validate
-) -> Iterator[tuple[Table, str, str, "Expectation"]]:
+) -> Iterator[tuple[Table, params.Rule, str, "Expectation"]]:
     """Yield (table, rule, sentence, expectation) for everything that params ask of a data set."""
     import great_expectations.expectations as gxe
 
@@ -83,7 +83,8 @@ def expectations(
     yield "splits", "range", f"pixels 0 to 255, the brightest {settings.min_brightest} or more", bright
     some = gxe.ExpectColumnValuesToBeBetween(column="contrast", min_value=1, max_value=255)
     yield "images", "blank", "no image of one single shade", some
-    for rule, statistic in (("brightness", "mean brightness"), ("ink", "share of ink")):
+    limited: tuple[tuple[params.Rule, str], ...] = (("brightness", "mean brightness"), ("ink", "share of ink"))
+    for rule, statistic in limited:
         for name in class_names:
             low, high = getattr(settings.limits.get(name, settings.limits["default"]), rule)
             within = gxe.ExpectColumnValuesToBeBetween(
@@ -91,10 +92,11 @@ def expectations(
                 row_condition=f'class_name=="{name}"', condition_parser="pandas",
             )  # fmt: skip
             yield "images", rule, f"{statistic} of {name} {low:g} to {high:g}", within
-    for rule, column, where in (
+    single: tuple[tuple[params.Rule, str, str], ...] = (
         ("duplicates", "copies", "in the same split"),
         ("leakage", "leaks", "in the other split"),
-    ):
+    )
+    for rule, column, where in single:
         once = gxe.ExpectColumnValuesToBeBetween(column=column, min_value=0, max_value=0)
         yield "images", rule, f"no image that is {where} as well", once
 
@@ -131,17 +133,17 @@ def validate(
     return findings
 
 
-_SEVERITY = {"stop": "critical", "warn": "warning"}
+_SEVERITY: dict[params.Severity, Any] = {"stop": "critical", "warn": "warning"}
 _RESULT_FORMAT = {"result_format": "COMPLETE", "include_unexpected_rows": False}
 
 
 def _finding(
     outcome: "ExpectationValidationResult",
-    wanted: list[tuple[Table, str, str, "Expectation"]],
+    wanted: list[tuple[Table, params.Rule, str, "Expectation"]],
     frame: pd.DataFrame,
     settings: params.Validate,
 ) -> Finding:
-    table, rule, sentence, _ = wanted[outcome.expectation_config.meta["number"]]
+    table, rule, sentence, _ = wanted[outcome.expectation_config.meta["number"]]  # type: ignore[index] - set where the suite is made
     result: Mapping[str, Any] = outcome.result or {}
     rows = frame.loc[result.get("unexpected_index_list") or []] if not outcome.success else frame.iloc[:0]
     if table == "images":
@@ -159,7 +161,7 @@ def _finding(
     )
 
 
-def _describe(row: Mapping[str, Any]) -> str:
+def _describe(row: Mapping[Any, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in row.items())
 
 

@@ -134,7 +134,7 @@ def main() -> None:
         sys.exit("error: interrupted; run again to go on")
     if not state.is_completed():
         sys.exit(f"error: {state.message}")
-    Console().print(Markdown(state.result()))
+    Console().print(Markdown(str(state.result())))
 
 
 if __name__ == "__main__":
