@@ -5,7 +5,6 @@ MLflow copies this file into the model directory and runs it there, so it import
 
 import json
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
-# MLflow asks for type hints where there are none, and takes them for the signature where there are.
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method", UserWarning)
-
-
 class Scorer(PythonModel):
     """The exported network and the names of its classes."""
+
+    # MLflow would otherwise ask, at every load, for type hints, and take them for the signature that MLmodel has.
+    _skip_type_hint_validation = True
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the LiteRT file; the weights are mapped, not copied."""
