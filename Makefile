@@ -5,25 +5,27 @@ SERVE_PORT ?= 5001
 DATA_PACKAGE := dataset-fashion-mnist
 CRON ?= 0 3 * * 1
 
-BIN := $(CURDIR)/.venv/bin
+# Paths are relative, so that the folder's own name may hold spaces. A uv without --system-certs is too old for the lock.
 INSTALLED := .venv/.installed
-PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
-	&& $$python -c 'import sys; print(sys.executable)' && break; done)
-UV := $(or $(shell command -v uv),$(CURDIR)/.cache/uv/bin/uv)
+UV := $(if $(shell uv --system-certs --version 2>/dev/null),uv,.cache/bin/uv)
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do $$python -c \
+	'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(1); print(sys._base_executable)' 2>/dev/null && break; done)
+PYTHON_OR_STOP = $(or $(PYTHON),$(error error: expected Python 3.11, 3.12 or 3.13 as python3, received $(or $(shell \
+	python3 -c 'import platform; print(platform.python_version())' 2>/dev/null),none); install one))
 
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help run test check format data ui serve schedule bench lock clean debian-data
+.PHONY: help run test check format data ui serve schedule bench lock clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: data ## run the whole pipeline: data, training, evaluation, registration
-	@atelier run
+	@.venv/bin/atelier run
 
 test: data ## pass all tests
-	@pytest $(TESTS)
+	@.venv/bin/pytest $(TESTS)
 
 check: $(INSTALLED) ## lint, check formatting and types
 	@ruff check . && ruff format --check . && pyright
@@ -32,56 +34,67 @@ format: $(INSTALLED) ## put the code into its form
 	@ruff check --fix . ; ruff format .
 
 ui: $(INSTALLED) ## start and open the UIs of MLflow and Prefect
-	@atelier ui
+	@.venv/bin/atelier ui
 
 serve: $(INSTALLED) ## serve the champion over HTTP
-	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlruns/mlflow.db} MLFLOW_DISABLE_TELEMETRY=true \
+	@MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlruns/mlflow.db}" MLFLOW_DISABLE_TELEMETRY=true \
 	mlflow models serve -m models:/$(MODEL)@champion --env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
 
 schedule: data ## retrain on the schedule CRON, by the server that PREFECT_API_URL names
-	@atelier schedule --cron "$(CRON)"
+	@.venv/bin/atelier schedule --cron "$(CRON)"
 
 bench: data ## measure every stage and both drivers
-	@python -m benchmarks.pipeline
+	@.venv/bin/python -m benchmarks.pipeline
 
 data: $(INSTALLED) ## get Fashion-MNIST: Keras' download, else Debian's package
-	@atelier data 2>.cache/data.log || $(MAKE) --no-print-directory debian-data || { cat .cache/data.log >&2; exit 1; }
+	@mkdir -p .cache
+	@.venv/bin/atelier data 2>.cache/data.log || { \
+		echo "Keras' download cannot be reached: getting Debian's package $(DATA_PACKAGE)"; \
+		($(DEBIAN_DATA)) >.cache/apt.log 2>&1 && .venv/bin/atelier data 2>.cache/data.log; \
+	} || { echo "error: expected Keras' download or Debian's $(DATA_PACKAGE) by apt-get, reached neither" \
+		"(.cache/data.log and .cache/apt.log say why); put Fashion-MNIST's four IDX files into" \
+		"$${KERAS_HOME:-$$HOME/.keras}/datasets/fashion-mnist" >&2; exit 1; }
 
-# As root by apt-get install; else by apt-get download, with package lists of its own, unpacked into .cache.
-APT_OF_ITS_OWN := -o Dir::State::lists=$(CURDIR)/.cache/apt/lists -o Dir::Cache=$(CURDIR)/.cache/apt
-debian-data:
-	@command -v apt-get >/dev/null || { echo "error: expected Keras' download or Debian's apt-get, received neither;" \
-		"put Fashion-MNIST's four IDX files into $$HOME/.keras/datasets/fashion-mnist" >&2; exit 1; }
-	@echo "Keras' download cannot be reached: getting Debian's package dataset-fashion-mnist"
-	@if [ "$$(id -u)" = 0 ]; then \
-		apt-get install -y -qq $(DATA_PACKAGE) >.cache/apt.log 2>&1 \
-		|| { apt-get update -qq && apt-get install -y -qq $(DATA_PACKAGE); } >.cache/apt.log 2>&1; \
-	else \
-		mkdir -p .cache/apt/lists/partial .cache/apt/archives/partial; \
-		apt-get $(APT_OF_ITS_OWN) update -qq >.cache/apt.log 2>&1; \
-		(cd .cache/apt && apt-get $(APT_OF_ITS_OWN) download $(DATA_PACKAGE)) >>.cache/apt.log 2>&1 \
-		&& dpkg -x .cache/apt/$(DATA_PACKAGE)_*.deb .cache; \
-	fi || { echo "error: Debian's package cannot be had either; .cache/apt.log says why" >&2; exit 1; }
-	@atelier data
+# As root by apt-get install; else, or where that fails, by apt-get download, unpacked into .cache.
+APT_INSTALL = DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1)
+APT_INSTALL_AS_ROOT = test "$$(id -u)" = 0 && { $(APT_INSTALL) || { apt-get update -q; $(APT_INSTALL); }; }
+APT_OF_ITS_OWN := apt-get -q -o Dir::State::lists="$$PWD/lists" -o Dir::Cache="$$PWD"
+DEBIAN_DATA = { $(call APT_INSTALL_AS_ROOT,$(DATA_PACKAGE)); } || { \
+	rm -rf .cache/apt && mkdir -p .cache/apt/lists/partial .cache/apt/archives/partial && cd .cache/apt \
+	&& { $(APT_OF_ITS_OWN) update; $(APT_OF_ITS_OWN) download $(DATA_PACKAGE); } && dpkg -x $(DATA_PACKAGE)_*.deb unpacked \
+	&& rm -rf ../usr && mv unpacked/usr ../usr && rm -rf ../apt; }
 
-lock: $(UV) ## resolve the environment anew
+lock: ## resolve the environment anew
+	$(UV_IF_MISSING)
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and caches; data, models and runs stay
 	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis
 
-$(INSTALLED): requirements.lock pyproject.toml | $(UV)
+# The file .installed says that the environment is whole; one without it was left by an install that was killed.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(UV_IF_MISSING)
 	@echo "installing the environment into .venv"
-	@mkdir -p .cache
-	@$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv
-	@UV_COMPILE_BYTECODE=1 $(UV) pip sync --python .venv --require-hashes requirements.lock
-	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+	@test -e $@ || rm -rf .venv
+	@$(UV) venv --quiet --allow-existing --no-python-downloads --python "$(PYTHON_OR_STOP)" .venv
+	@rm -f $@
+	@UV_COMPILE_BYTECODE=1 $(UV) pip sync --python .venv --require-hashes requirements.lock \
+		&& $(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable . \
+		|| { echo "error: the environment could not be installed, see above; is the package registry within reach?" >&2; exit 1; }
 	@touch $@
 
-$(UV):
-	@test -n "$(PYTHON)" || { echo "error: expected Python 3.11, 3.12 or 3.13 as python3, received $$(python3 --version 2>&1 || echo none); install one" >&2; exit 1; }
-	@echo "installing uv $(UV_VERSION) into .cache/uv"
-	@$(PYTHON) -m venv --clear .cache/uv || { rm -rf .cache/uv; test "$$(id -u)" = 0 && apt-get install -y python3-venv && $(PYTHON) -m venv .cache/uv; } \
-		|| { rm -rf .cache/uv; echo "error: expected a Python that can make virtual environments, received one that cannot; install uv, or Debian's python3-venv" >&2; exit 1; }
-	@.cache/uv/bin/pip install --quiet uv==$(UV_VERSION) || { rm -rf .cache/uv; echo "error: uv could not be installed, see above; is the package registry within reach?" >&2; exit 1; }
+# Only the finished program is moved to where it is looked for.
+UV_IF_MISSING = $(if $(shell $(UV) --version 2>/dev/null),,$(INSTALL_UV))
+define INSTALL_UV
+@echo "installing uv $(UV_VERSION) into $(dir $(UV))"
+@mkdir -p $(dir $(UV))
+@venv() { "$(PYTHON_OR_STOP)" -m venv --clear .cache/uv; }; \
+{ venv || { $(call APT_INSTALL_AS_ROOT,python3-venv) && venv; }; } >.cache/uv.log 2>&1 || { \
+	echo "error: expected a Python that can make virtual environments, received $(PYTHON)" \
+	"(.cache/uv.log says why); install uv, or Debian's python3-venv" >&2; exit 1; }
+@.cache/uv/bin/python -m pip install --quiet uv==$(UV_VERSION) >.cache/uv.log 2>&1 || { \
+	echo "error: expected uv $(UV_VERSION) from the package registry, received none" \
+	"(.cache/uv.log says why); is the registry within reach?" >&2; exit 1; }
+@mv .cache/uv/bin/uv $(UV) && rm -rf .cache/uv
+endef

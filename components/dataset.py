@@ -100,7 +100,7 @@ def load(folder: Path) -> Dataset:
             )
             for name in ("train", "test")
         }
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, EOFError, ValueError) as error:
         raise DataError(f"{folder}: expected the data set that ingest writes, received {error}; run ingest") from error
     return Dataset(**splits, class_names=tuple(description["class_names"]), files=tuple(description["files"]))
 

@@ -25,11 +25,17 @@ def new_folder(path: Path) -> Generator[Path]:
 
 
 def replace(new: Path, path: Path) -> None:
-    """Put the folder `new` in the place of `path`, which is wholly the old one until then."""
+    """Put the folder `new` in the place of `path`, which is wholly the old one until then, and if that fails."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
-        if path.exists():
-            path.rename(Path(scratch) / "old")
-        new.rename(path)
+        old = Path(scratch) / "old"
+        try:
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        except BaseException:  # an interruption, too, would take the old folder away with `scratch`
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from components.statistics import chunks
 
 log = logging.getLogger(__name__)
 
+ROUNDING = 1e-6  # a deviation below it is what rounding makes of one single shade
+
 
 def fit(images: Images, settings: params.Normalize) -> Normalizer:
     """Return the normalizer of the images (n, height, width[, 3]): to 0..1, and to mean 0 and deviation 1.
@@ -32,7 +34,7 @@ def fit(images: Images, settings: params.Normalize) -> Normalizer:
     mean, deviation = total / count, np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0))
     if not settings.standardize:
         return Normalizer(settings.grayscale, (0.0,) * len(mean), (1.0,) * len(mean))
-    if not deviation.all():
+    if deviation.min() < ROUNDING:
         raise DataError("expected pixels that differ, received images of one single shade; look at data/raw")
     return Normalizer(settings.grayscale, tuple(mean.tolist()), tuple(deviation.tolist()))
 

@@ -3,14 +3,22 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import ParamsError
 
+
+def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"expected the smaller number first, received {list(limits)}")
+    return limits
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Severity = Literal["stop", "warn"]
@@ -42,15 +50,15 @@ class Ingest(Section):
 class Limits(Section):
     """Where a statistic of one image must lie; shares of 1."""
 
-    brightness: tuple[Share, Share]
-    ink: tuple[Share, Share]
+    brightness: Shares
+    ink: Shares
 
 
 class Validate(Section):
     """What a data set must fulfil; `severity` says of each rule whether it stops the run or warns."""
 
     min_images: dict[Literal["train", "test"], Count]
-    class_share: tuple[Share, Share]
+    class_share: Shares
     min_brightest: Annotated[int, Field(ge=0, le=255)]
     ink_threshold: Annotated[int, Field(ge=1, le=255)]
     limits: dict[str, Limits]
@@ -58,9 +66,16 @@ class Validate(Section):
     severity: dict[Rule, Severity]
 
     @model_validator(mode="after")
-    def _has_default(self) -> "Validate":
+    def _is_whole(self) -> "Validate":
         if "default" not in self.limits:
             raise ValueError("expected limits for `default` as well, for the classes that have none of their own")
+        for name, given, wanted in (
+            ("min_images", self.min_images, ("train", "test")),
+            ("severity", self.severity, get_args(Rule)),
+        ):
+            missing = [key for key in wanted if key not in given]
+            if missing:
+                raise ValueError(f"expected {name} for {', '.join(missing)} as well")
         return self
 
 
@@ -147,7 +162,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
         values = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"expected {path} in {Path.cwd()}; run from the project's top folder") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}; mend that line") from error
     try:
         # As JSON, a list may stand for a tuple and 1 for 1.0, and everything else stays strict.
@@ -173,7 +188,9 @@ def _fields(place: list[str]) -> list[str]:
     """Return the names that may stand in the section at `place`."""
     model: type[BaseModel] = Params
     for name in place:
-        field = next(f for key, f in model.model_fields.items() if name in (key, f.alias))
+        field = next((f for key, f in model.model_fields.items() if name in (key, f.alias)), None)
+        if field is None:  # a key of the user's own, as a class in `limits`
+            continue
         kinds = getattr(field.annotation, "__args__", (field.annotation,))
         model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return [field.alias or key for key, field in model.model_fields.items()]

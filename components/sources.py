@@ -1,8 +1,11 @@
 """Where labelled images come from: Keras' data sets, IDX files, .npz, or folders of pictures."""
 
 import gzip
+import http.client
 import logging
+import math
 import os
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
 from components import files
 from components.dataset import CIFAR10_CLASSES, FASHION_MNIST_CLASSES, Images, Labels, Split
@@ -96,10 +100,12 @@ def _download(name: str, *, remedy: str) -> tuple[tuple[Images, Labels], tuple[I
     try:
         return getattr(keras.datasets, name).load_data()
     except Exception as error:
-        # Keras raises a bare Exception where a URL cannot be fetched, and nothing else tells it apart.
-        if not str(error).startswith("URL fetch failure"):
+        # Keras raises a bare Exception where a URL cannot be fetched, a ValueError where half a file came, and
+        # lets through what breaks off: nothing but the sentence tells the first two apart from a defect.
+        broken_off = isinstance(error, (ConnectionError, TimeoutError, http.client.HTTPException))
+        if not broken_off and not str(error).startswith(("URL fetch failure", "Incomplete or corrupted file")):
             raise
-        raise TransientError(f"{name}: Keras' download cannot be reached ({error}); {remedy}") from error
+        raise TransientError(f"{name}: expected Keras' download, received {error}; {remedy}") from error
 
 
 def read_idx(path: Path) -> npt.NDArray[np.generic]:
@@ -134,7 +140,7 @@ def _decode_idx(path: Path, raw: bytes) -> npt.NDArray[np.generic]:
         )
     shape = tuple(int(size) for size in np.frombuffer(raw, ">u4", dimensions, 4))
     dtype = np.dtype(IDX_TYPES[raw[2]])
-    expected = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = header + math.prod(shape) * dtype.itemsize
     if len(raw) != expected:
         raise DataError(
             f"{path}: expected {expected} bytes for {'x'.join(map(str, shape))} values, "
@@ -173,9 +179,9 @@ def _idx_folder(folder: Path, class_names: tuple[str, ...] | None, sha256: dict[
 def _npz(path: Path) -> Source:
     """Return the arrays x_train, y_train and, if there, x_test, y_test: the names of Keras' own archives."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, NpzFile(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, PermissionError):
             raise
         raise DataError(f"{path}: expected an .npz archive of plain arrays, received {error}; save it anew") from error
@@ -242,7 +248,14 @@ def read_picture(path: Path, size: tuple[int, int], color: str) -> Images:
         with Image.open(path) as picture:
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+    ) as error:
         if isinstance(error, (PermissionError, FileNotFoundError)):
             raise
         raise DataError(f"{path}: expected a PNG or JPEG picture, received {error}; replace or remove it") from error

@@ -42,5 +42,5 @@ def run(stage: Callable[..., None]) -> None:
 
 def _end(name: str, sentence: str, status: int) -> NoReturn:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {name}: {sentence}\n")
+    sys.stderr.write(f"error: {name}: {' '.join(sentence.splitlines())}\n")
     raise SystemExit(status)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from components import files
-from components.dataset import Dataset, Images
+from components.dataset import Dataset, Images, Split
 
 CHUNK = 4096  # images at a time, so that memory does not grow with the data set
 
@@ -18,22 +18,28 @@ def of_images(dataset: Dataset, *, ink_threshold: int) -> pd.DataFrame:
 
     Columns: split, index, origin (`file[index]`), label, class_name (empty where the label has none),
     brightness (mean pixel / 255), ink (share of pixels above the threshold), contrast (largest - smallest
-    pixel), brightest (largest pixel), copies (other images of the same split with the same pixels), leaks
-    (images of the other split with the same pixels), and twin (the first of either, or empty).
+    pixel), brightest (largest pixel), copies (other images of the same split with the same pixels), copy_of
+    (one of those, or empty), leaks (images of the other split with the same pixels), and leak_of (one of those).
+    Images without a label, and labels without an image, are left out: `of_splits` shows that there are some.
     """
     tables = [_of_split(dataset, name, ink_threshold) for name in dataset.splits]
     table = pd.concat(tables, ignore_index=True)
-    same = table.groupby("pixels")["index"].transform("size")
-    same_here = table.groupby(["split", "pixels"])["index"].transform("size")
     place = table["split"] + "[" + table["index"].astype(str) + "]"
-    first = place.groupby(table["pixels"]).transform("first")
-    last = place.groupby(table["pixels"]).transform("last")
-    twin = first.where(first != place, last).where(same > 1, "")
-    return table.assign(copies=same_here - 1, leaks=same - same_here, twin=twin).drop(columns="pixels")
+    here, anywhere = place.groupby([table["split"], table["pixels"]]), place.groupby(table["pixels"])
+    copies = here.transform("size") - 1
+    copy_of = here.transform("first").where(lambda first: first != place, here.transform("last"))
+    leaks = anywhere.transform("size") - copies - 1
+    # The rows of one split follow those of the other: of equal images, the ends are in both.
+    leak_of = anywhere.transform("first").where(table["split"] != table["split"].iloc[0], anywhere.transform("last"))
+    return table.drop(columns="pixels").assign(
+        copies=copies, copy_of=copy_of.where(copies > 0, ""), leaks=leaks, leak_of=leak_of.where(leaks > 0, "")
+    )
 
 
 def _of_split(dataset: Dataset, name: str, ink_threshold: int) -> pd.DataFrame:
     split = dataset.splits[name]
+    both = slice(min(len(split.images), len(split.labels)))
+    split = Split(split.images[both], split.labels[both], split.origins[both])
     names = dict(enumerate(dataset.class_names))
     columns: dict[str, Any] = {
         "split": name,

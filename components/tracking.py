@@ -70,19 +70,29 @@ def reaching() -> Generator["MlflowClient"]:
 
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # one line at the end, not one a retry
     STORE.mkdir(exist_ok=True)
     mlflow.set_tracking_uri(uri())
     try:
         yield mlflow.MlflowClient()
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        sentence = " ".join(str(error).split())[:300]
-        refused = getattr(error, "get_http_status_code", lambda: 500)() in range(400, 500)
-        if refused:
-            raise AtelierError(f"MLflow at {uri()} refuses: {sentence}; see MLFLOW_TRACKING_URI") from error
+        if getattr(error, "get_http_status_code", lambda: 500)() in range(400, 500):
+            raise AtelierError(f"MLflow at {uri()} refuses: {_short(error)}; see MLFLOW_TRACKING_URI") from error
         raise TransientError(
-            f"MLflow at {uri()} does not answer ({sentence}); results are on disk and are published by the next run "
-            "that reaches it: see MLFLOW_TRACKING_URI"
+            f"MLflow at {uri()} does not answer ({_short(_root(error))}); results are on disk and are published by "
+            "the next run that reaches it: see MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what it all began with: the socket's error, say, and not what three libraries made of it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import pandas as pd
 
 from components import bundle, dataset, figures, files, normalizer, params, stage, tracking
 from components.dataset import Labels
-from components.errors import ParamsError
+from components.errors import NetworkError, ParamsError
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +84,7 @@ def fit(
     """Train a compiled network in place and return its history, a row an epoch: epoch, time, every metric.
 
     `on_epoch` gets the metrics of every epoch that ends, its number from 1, and the time in ms since 1970.
+    NetworkError says so if the loss did not stay finite.
     """
     import keras
 
@@ -99,7 +100,10 @@ def fit(
         rows.append({"epoch": epoch + 1, "time": now, **metrics})
         on_epoch(metrics, epoch + 1, now)
 
-    callbacks: list[keras.callbacks.Callback] = [keras.callbacks.LambdaCallback(on_epoch_end=epoch_end)]
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.LambdaCallback(on_epoch_end=epoch_end),
+        keras.callbacks.TerminateOnNaN(),
+    ]
     if settings.early_stopping or settings.best_weights:
         stopping = settings.early_stopping or params.EarlyStopping(patience=settings.epochs, min_delta=0)
         callbacks.append(
@@ -121,7 +125,13 @@ def fit(
         callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,  # pyright: ignore[reportArgumentType] - typed after its default, "auto"
     )
-    return pd.DataFrame(rows)
+    history = pd.DataFrame(rows)
+    if not np.isfinite(history["loss"].iloc[-1]):
+        raise NetworkError(
+            f"train: expected a loss that stays finite, received {history['loss'].iloc[-1]} in epoch {len(history)}; "
+            "lower the learning rate of train.compile.optimizer"
+        )
+    return history
 
 
 def export(network: "keras.Sequential", folder: Path) -> tuple[Path, Path]:

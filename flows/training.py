@@ -1,5 +1,6 @@
 """The flow `training`: every stage of dvc.yaml as a task of its own, run by DVC in a child process."""
 
+import os
 import re
 import signal
 import sys
@@ -125,9 +126,26 @@ def publish_reports(stages: list[Stage]) -> str:
     return "\n".join(texts)
 
 
+def out_of_reach_of_ctrl_c() -> None:
+    """Go on in a process of another session, to which this one hands Ctrl-C and SIGTERM.
+
+    A terminal sends Ctrl-C to all processes of its foreground group, and so to the temporary server that
+    Prefect starts: without it, a flow takes minutes and many tracebacks to end.
+    """
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return
+    for told in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(told, lambda number, _: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
 def main() -> None:
     """Run the flow here and now, print its report, and end with its exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out_of_reach_of_ctrl_c()
     try:
         state = training(return_state=True)
     except KeyboardInterrupt:
