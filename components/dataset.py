@@ -129,16 +129,17 @@ def stratified(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the indices (rest, part) of a seeded split that keeps the share of every class, both sorted.
 
-    `size` is a number of images if whole, a share if below 1. DataError names `what` is too small for it.
+    `size` is a number of images from 1 on, and a share below it. DataError names `what` is too small for it.
     """
     from sklearn.model_selection import train_test_split
 
+    wanted = int(size) if size >= 1 else size
     try:
-        rest, part = train_test_split(
-            np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed, shuffle=True
-        )
+        rest, part = train_test_split(np.arange(len(labels)), test_size=wanted, stratify=labels, random_state=seed)
     except ValueError as error:
-        raise DataError(f"{what}: cannot set aside {size} of {len(labels)} images: {error}") from error
+        raise DataError(
+            f"{what}: cannot set aside {wanted} of {len(labels)} images ({error}); choose another size"
+        ) from error
     return np.sort(rest), np.sort(part)
 
 

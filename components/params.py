@@ -17,8 +17,15 @@ def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
+def _share_or_number(size: float) -> float:
+    if size >= 1 and not size.is_integer():
+        raise ValueError(f"expected a share below 1, or a whole number of images, received {size}")
+    return size
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+Size = Annotated[float, Field(gt=0), AfterValidator(_share_or_number)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Severity = Literal["stop", "warn"]
@@ -84,7 +91,7 @@ class Normalize(Section):
 
     grayscale: bool
     standardize: bool
-    validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+    validation: Size
     seed: Seed
 
 

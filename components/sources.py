@@ -87,7 +87,7 @@ def _cifar10() -> Source:
     """Return CIFAR-10 from Keras' download, (50,000 + 10,000, 32, 32, 3)."""
     train, test = _download("cifar10", remedy="try again when the network is there")
     parts = [
-        _part(f"cifar10/{name}", images, labels.reshape(-1))
+        _part(f"cifar10-{name}", images, labels.reshape(-1))
         for name, (images, labels) in {"train": train, "test": test}.items()
     ]
     return Source(parts[0], parts[1], CIFAR10_CLASSES)
@@ -203,28 +203,36 @@ def _class_folders(folder: Path, params: Ingest) -> Source:
     roots = {split: folder / split for split in NPZ_KEYS if (folder / split).is_dir()} or {"train": folder}
     if "train" not in roots:
         raise DataError(f"{folder}: expected a folder `train` beside `test`; add it")
-    found = sorted(entry.name for entry in roots["train"].iterdir() if entry.is_dir())
-    names = tuple(params.class_names or found)
-    strays = sorted({e.name for root in roots.values() for e in root.iterdir() if e.is_dir()} - set(names))
-    if not found or strays:
-        received = f"the folders {', '.join(strays)} as well" if strays else "none"
+    found = {split: {entry.name for entry in _visible(root) if entry.is_dir()} for split, root in roots.items()}
+    names = tuple(params.class_names or sorted(found["train"]))
+    strays, missing = set[str]().union(*found.values()) - set(names), set(names) - found["train"]
+    if not names or strays or missing:
+        received = "; ".join(
+            f"{what} {', '.join(sorted(which))}" for what, which in (("also", strays), ("no", missing)) if which
+        )
         raise DataError(
             f"{folder}: expected a folder with pictures for each class ({', '.join(names) or 'any names'}), "
-            f"received {received}; see ingest.path and ingest.class_names"
+            f"received {received or 'none'}; see ingest.path and ingest.class_names"
         )
     parts = {split: _pictures(root, names, params) for split, root in roots.items()}
     return Source(parts["train"], parts.get("test"), names)
 
 
+def _visible(folder: Path) -> list[Path]:
+    """Return what is in a folder, in order, without what systems hide there (.DS_Store); nothing if it is missing."""
+    return sorted(entry for entry in folder.glob("*") if not entry.name.startswith("."))
+
+
 def _pictures(root: Path, names: tuple[str, ...], params: Ingest) -> Part:
     from rich.progress import track
 
-    labelled = [
-        (picture, label)
-        for label, name in enumerate(names)
-        for picture in sorted((root / name).glob("*"))
-        if picture.suffix.lower() in PICTURES
-    ]
+    labelled = [(entry, label) for label, name in enumerate(names) for entry in _visible(root / name)]
+    strays = [entry for entry, _ in labelled if entry.is_dir() or entry.suffix.lower() not in PICTURES]
+    if strays:
+        raise DataError(
+            f"{strays[0]}: expected PNG and JPEG pictures and nothing else in a class folder, received "
+            f"{len(strays)} other entries; move them elsewhere"
+        )
     if not labelled:
         raise DataError(f"{root}: expected PNG or JPEG pictures in the class folders, received none; put some there")
     channels = () if params.color == "grayscale" else (3,)

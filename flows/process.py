@@ -20,7 +20,8 @@ def run(
     """
     beside = str(Path(sys.executable).parent)  # so that `python` in a stage's command is this Python
     path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
-    process = subprocess.Popen(  # noqa: S603 - a list of words, and no shell
+    late = Event()
+    with subprocess.Popen(  # noqa: S603 - a list of words, and no shell
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -30,22 +31,21 @@ def run(
         bufsize=1,
         start_new_session=True,
         env={**os.environ, **env, "PATH": path, "PYTHONUNBUFFERED": "1"},
-    )
-    late = Event()
+    ) as process:
 
-    def out_of_time() -> None:
-        late.set()
-        end(process)
+        def out_of_time() -> None:
+            late.set()
+            end(process)
 
-    timer = Timer(timeout_seconds, out_of_time)
-    timer.start()
-    try:
-        for line in process.stdout or ():
-            on_line(line.rstrip())
-        status = process.wait()
-    finally:
-        timer.cancel()
-        end(process)
+        timer = Timer(timeout_seconds, out_of_time)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                on_line(line.rstrip())
+            status = process.wait()
+        finally:
+            timer.cancel()
+            end(process)
     return None if late.is_set() else status
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import prefect.main  # noqa: F401 - before TensorFlow: it closes all log handlers, and absl's closes pytest's capture
 import pytest
 import yaml
 

@@ -47,7 +47,7 @@ def imports(module: str) -> frozenset[str]:
 class _Runtime(ast.NodeTransformer):
     """Leave out what only the type checker reads."""
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802 - ast's interface
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         only_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         return None if only_types else self.generic_visit(node)
 

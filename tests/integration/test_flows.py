@@ -237,9 +237,9 @@ def test_an_interrupted_parent_ends_the_whole_group() -> None:
         "process.run(['sh', '-c', 'sleep 986 & echo $!; wait'], timeout_seconds=60, env={}, "
         "on_line=lambda line: print(line, flush=True))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    parent.send_signal(signal.SIGINT)
-    assert parent.wait(60) != 0
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(60) != 0
     assert not runs(child)
