@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,18 +110,17 @@ def endpoint(by_dvc: Project) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = ["mlflow", "models", "serve", "-m", "models:/fashion-mnist-cnn@champion", "--env-manager", "local"]
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{by_dvc.folder}/mlruns/mlflow.db"}
-    server = by_dvc.start(*command, "--host", "127.0.0.1", "--port", str(port), **env)
 
     @retry(wait=wait_fixed(0.3), stop=stop_after_delay(90), reraise=True)
     def ready() -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).read()
 
-    try:
-        ready()
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    with by_dvc.start(*command, "--host", "127.0.0.1", "--port", str(port), **env) as server:
+        try:
+            ready()
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def test_the_champion_answers_over_http_as_it_was_evaluated(by_dvc: Project, endpoint: str) -> None:
@@ -186,23 +185,26 @@ def test_results_wait_on_disk_for_a_tracking_server_that_does_not_answer(by_dvc:
     assert "test_accuracy" in newest
 
 
+def until(lines: Iterable[str], said: str) -> None:
+    """Read lines until one says so."""
+    assert any(said in line for line in lines), f"it ended without saying {said!r}"
+
+
 def test_ctrl_c_ends_the_flow_and_its_stage_and_the_next_run_just_works(by_dvc: Project, tmp_path: Path) -> None:
     project = by_dvc.copy(tmp_path / "project")
     project.set(train={"epochs": 5000})
-    flow = project.start("python", "-m", "flows.training")
-    assert flow.stdout is not None
-    for line in flow.stdout:
-        if "Epoch 3/" in line:
-            break
-    second = project.start("python", "-m", "flows.training")
-    assert second.stdout is not None
-    for line in second.stdout:
-        if "another training holds this workspace" in line:
-            break
-    for group in (second, flow):
-        os.killpg(group.pid, signal.SIGINT)  # as a terminal does: to all processes of the foreground
-    assert "Traceback" not in flow.communicate(timeout=120)[0]
-    assert (flow.returncode, second.wait(120)) == (1, 1)
+    run = ("python", "-m", "flows.training")
+    with project.start(*run) as flow:
+        assert flow.stdout is not None
+        until(flow.stdout, "Epoch 3/")
+        with project.start(*run) as second:
+            assert second.stdout is not None
+            until(second.stdout, "another training holds this workspace")
+            for group in (second, flow):
+                os.killpg(group.pid, signal.SIGINT)  # as a terminal does: to all processes of the foreground
+            for process in (second, flow):
+                assert "Traceback" not in process.communicate(timeout=120)[0]
+    assert (flow.returncode, second.returncode) == (1, 1)
     assert runs_of(project)[0]["status"] == "KILLED"
     project.set(train={"epochs": 1})
     assert "fashion-mnist-cnn version 1:" in project.ok("dvc", "repro")
