@@ -43,6 +43,8 @@ def find(client: "MlflowClient", name: str, digest: str) -> "ModelVersion | None
 
 def register(client: "MlflowClient", name: str, candidate: Candidate) -> "ModelVersion":
     """Return the version of the candidate's bundle, made now unless the registry has it already."""
+    from mlflow.entities import LoggedModelOutput
+
     known = find(client, name, candidate.digest)
     if known is not None:
         return known
@@ -50,6 +52,7 @@ def register(client: "MlflowClient", name: str, candidate: Candidate) -> "ModelV
     logged = client.create_logged_model(experiment_id, name, candidate.run_id, tags={"digest": candidate.digest})
     client.log_model_artifacts(logged.model_id, str(candidate.folder))
     client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(candidate.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     tags = {**candidate.tags, "digest": candidate.digest}
     return client.create_model_version(
         name, f"models:/{logged.model_id}", candidate.run_id, tags=tags, model_id=logged.model_id

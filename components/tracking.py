@@ -150,7 +150,9 @@ def _create(client: "MlflowClient", training: Training) -> str:
     if experiment is None:
         embedded = uri().startswith("sqlite:")
         location = (STORE / "artifacts" / training.experiment).absolute().as_uri() if embedded else None
-        experiment_id = client.create_experiment(training.experiment, location)
+        # Without the tag MLflow's UI takes the experiment for one of language models.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        experiment_id = client.create_experiment(training.experiment, location, tags=kind)
     else:
         experiment_id = experiment.experiment_id
     from mlflow.entities import Param

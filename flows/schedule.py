@@ -3,6 +3,7 @@
 import sys
 
 from prefect.settings import PREFECT_API_URL
+from pydantic import ValidationError
 
 from flows.training import training
 
@@ -16,8 +17,8 @@ def main(cron: str) -> None:
         )
     try:
         training.serve(name="scheduled", cron=cron, limit=1)
-    except ValueError as error:
-        sys.exit(f"error: --cron: {error}; an example that works is '0 3 * * 1', Mondays at three")
+    except ValidationError as error:
+        sys.exit(f"error: --cron: {error.errors()[0]['msg']}; an example that works is '0 3 * * 1', Mondays at three")
 
 
 if __name__ == "__main__":
