@@ -22,7 +22,8 @@ def run(stage: Callable[..., None]) -> None:
     for ours in ("components", "__main__"):
         logging.getLogger(ours).setLevel(logging.INFO)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for told in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: what a shell puts in the background ignores it
+        signal.signal(told, signal.default_int_handler)
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
     paths = [Path(argument) for argument in sys.argv[1:]]
     expected = inspect.signature(stage).parameters

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Timer
+from typing import Any
 
 GRACE_SECONDS = 30  # for a group to end when told to, before it is killed
 
@@ -49,7 +50,7 @@ def run(
     return None if late.is_set() else status
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[Any]) -> None:
     """End the process and all of its group: politely, as Ctrl-C does, and after a while for good."""
     for polite in (signal.SIGINT, signal.SIGKILL):
         try:

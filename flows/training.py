@@ -135,7 +135,8 @@ def out_of_reach_of_ctrl_c() -> None:
     child = os.fork()
     if child == 0:
         os.setsid()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for told in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(told, signal.default_int_handler)
         return
     for told in (signal.SIGINT, signal.SIGTERM):
         signal.signal(told, lambda number, _: os.kill(child, number))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from flows import process
+
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 120  # for a server to answer, from cold
 
@@ -52,7 +54,8 @@ def answers(port: int) -> bool:
 
 def main() -> None:
     """Start both, print and open their addresses once they answer, and end both on Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for told in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(told, signal.default_int_handler)
     wanted = servers()
     taken = [f"{name} {port}" for name, (port, _) in wanted.items() if answers(port)]
     if taken:
@@ -64,27 +67,26 @@ def main() -> None:
     try:
         for name, (_, command) in wanted.items():
             with (logs / f"{name.lower()}.log").open("wb") as output:
-                running.append(
-                    subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | quiet)  # noqa: S603
+                server = subprocess.Popen(  # noqa: S603 - our own words
+                    command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | quiet, start_new_session=True
                 )
-        for (name, (port, _)), process in zip(wanted.items(), running, strict=True):
-            wait_for(name, port, process, logs / f"{name.lower()}.log")
+            running.append(server)
+        for (name, (port, _)), server in zip(wanted.items(), running, strict=True):
+            wait_for(name, port, server, logs / f"{name.lower()}.log")
             sys.stdout.write(f"{name:8} http://{HOST}:{port}\n")
             webbrowser.open(f"http://{HOST}:{port}")
         sys.stdout.write("Ctrl-C ends both\n")
         sys.stdout.flush()
-        for process in running:
-            process.wait()
+        for server in running:
+            server.wait()
     except KeyboardInterrupt:
         pass
     finally:
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        for process in running:
-            process.wait()
+        for server in running:
+            process.end(server)
 
 
-def wait_for(name: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(name: str, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     """Return when the port answers; end with one line if the server ends or never does."""
     try:
         for attempt in Retrying(
@@ -93,7 +95,7 @@ def wait_for(name: str, port: int, process: subprocess.Popen[bytes], log: Path) 
             retry=retry_if_exception_type(OSError),
         ):
             with attempt:
-                if process.poll() is not None:
+                if server.poll() is not None:
                     sys.exit(f"error: {name} ended by itself; {log} says why")
                 if not answers(port):
                     raise ConnectionRefusedError
