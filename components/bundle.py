@@ -4,7 +4,10 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -118,13 +121,24 @@ class Bundle:
         return np.array(answers, np.float32)
 
 
+@contextmanager
+def _no_bytecode() -> Generator[None]:
+    """Keep Python from writing `__pycache__` into the model directory, which would then be another."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def load(folder: Path) -> Bundle:
     """Return the bundle in `folder` once it has answered its golden images as training recorded."""
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import load_model
 
     try:
-        scorer = load_model(str(folder))
+        with _no_bytecode():
+            scorer = load_model(str(folder))
         artifacts = folder / "artifacts"
         with np.load(artifacts / "golden.npz") as archive:
             golden = Golden(archive["images"], archive["probabilities"])

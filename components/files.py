@@ -68,6 +68,13 @@ def digest(*parts: bytes | memoryview) -> str:
 
 
 def folder_digest(folder: Path, *, without: frozenset[str] = frozenset()) -> str:
-    """Return one SHA-256 over the names and contents of all files in `folder`, at any depth."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in without)
-    return digest(*(f"{file.relative_to(folder).as_posix()} {digest(file.read_bytes())}\n".encode() for file in files))
+    """Return one SHA-256 over the names and contents of all files in `folder`, at any depth, less Python's bytecode."""
+    names = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    left_out = without | {"__pycache__"}
+    return digest(
+        *(
+            f"{name.as_posix()} {digest(path.read_bytes())}\n".encode()
+            for name, path in sorted(names.items())
+            if left_out.isdisjoint(name.parts)
+        )
+    )

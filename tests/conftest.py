@@ -16,6 +16,8 @@ import yaml
 from components.dataset import FASHION_MNIST_CLASSES
 
 ROOT = Path(__file__).parent.parent
+# Settings of whoever runs the tests, which a new user does not have.
+FOREIGN = ("MLFLOW_", "PREFECT_", "DVC_", "PYTHONDONTWRITEBYTECODE")
 PROJECT = ("components", "flows", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
 
 
@@ -96,7 +98,7 @@ def make_project(folder: Path) -> Project:
         copy = shutil.copytree if source.is_dir() else shutil.copyfile
         copy(source, folder / name)
     beside = str(Path(sys.executable).parent)
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "DVC_"))}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     project = Project(folder, {**clean, "PATH": f"{beside}{os.pathsep}{os.environ['PATH']}", "SHELL": "/bin/sh"})
     (folder / "data/source").mkdir(parents=True)
     write_source(folder / "data/source", train=60, test=20)

@@ -90,6 +90,16 @@ def test_two_writes_of_one_network_have_one_digest(written: Path, copied: Path) 
     assert bundle.digest(copied) == bundle.digest(written)
 
 
+def test_loading_and_serving_leave_the_bundle_what_it_was(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    before = bundle.digest(copied)
+    bundle.load(copied)
+    assert not list(copied.rglob("__pycache__"))
+    (copied / "__pycache__").mkdir()  # as `mlflow models serve -m` does, in a process of its own
+    (copied / "__pycache__/scorer.pyc").write_bytes(b"any")
+    assert bundle.digest(copied) == before
+
+
 @pytest.mark.parametrize("name", ["network.tflite", "class_names.json", "golden.npz", "normalizer.json"])
 def test_another_content_has_another_digest(written: Path, copied: Path, name: str) -> None:
     changed = bytearray((copied / "artifacts" / name).read_bytes())
