@@ -59,10 +59,11 @@ def failure(stage: Stage, lines: list[str]) -> State[None]:
     """Return the failed state of a stage that printed `lines`: its own one line of error, or else DVC's."""
     ours = [line for line in lines if line.startswith("error: ")]
     theirs = [line for line in lines if line.startswith("ERROR: ")]
-    sentence = (ours or theirs or lines or ["it printed nothing"])[-1].partition(": ")[2]
+    last = (ours or theirs or lines or [f"{stage.name} ended without a word; was it killed, for want of memory?"])[-1]
+    sentence = last.removeprefix("error: ").removeprefix("ERROR: ")
     exits = re.findall(r"exited with (\d+)", "\n".join(theirs))
     transient = exits[-1:] == [str(TransientError.exit_status)] and stage.meta.retries > 0
-    return Failed(name=TRANSIENT if transient else "Failed", message=sentence or lines[-1])
+    return Failed(name=TRANSIENT if transient else "Failed", message=sentence)
 
 
 @flow(name="training")

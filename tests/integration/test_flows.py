@@ -17,7 +17,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from components.errors import AtelierError, ParamsError
 from flows import graph, process
-from flows.training import training
+from flows.training import failure, training
 from tests.conftest import ROOT
 
 CHAIN = {
@@ -93,6 +93,20 @@ def test_the_first_failure_ends_the_flow_with_the_stages_own_line(workspace: Pat
     assert state.message == "second: expected a, received b; mend it"
     expect_tasks(state, {"first": "Completed", "second": "Failed"})
     assert not (workspace / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["Epoch 1", "error: train: expected a, received b", "ERROR: failed to run"], "train: expected a, received b"),
+        (["Epoch 1", "ERROR: failed to run: x"], "failed to run: x"),
+        (["Killed: 9"], "Killed: 9"),
+        ([], "train ended without a word; was it killed, for want of memory?"),
+    ],
+)
+def test_a_failure_is_told_by_the_best_line_there_is(lines: list[str], message: str) -> None:
+    stage = graph.Stage("train", frozenset(), changed=True, meta=graph.Meta(timeout_seconds=1))
+    assert failure(stage, lines).message == message
 
 
 def test_a_stage_is_tried_again_when_the_reason_may_pass(workspace: Path, prefect_server: str) -> None:
